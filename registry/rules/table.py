@@ -179,6 +179,13 @@ MEDIAN = CombineRule(
     convicted_by=_BY_SHAPE,
     paper=_ROBUST_PAPER,
 )
+
+
+def _trimmed_least(given: Parameters) -> tuple[str, int]:
+    """Return how many values have one to trim at each end."""
+    return ("65536 / trimmed", -(-65536 // given["trimmed"])) if given["trimmed"] else ("1", 1)
+
+
 TRIMMED_MEAN = CombineRule(
     number=3,
     name="trimmed_mean",
@@ -186,8 +193,15 @@ TRIMMED_MEAN = CombineRule(
     shape=Columns(share=lambda parameters: parameters["trimmed"]),
     weights=(UNIFORM,),
     convicted_by=_BY_SHAPE,
+    least=_trimmed_least,
     parameters=(
-        IntegerParameter("trimmed", 0, HALF - 1, HALF // 2, "the share trimmed at each end, in 65536ths, rounded down"),
+        IntegerParameter(
+            "trimmed",
+            0,
+            HALF - 1,
+            HALF // 2,
+            "the share trimmed at each end, in 65536ths, rounded down; n >= 65536 / trimmed",
+        ),
     ),
     paper=_ROBUST_PAPER,
 )
@@ -196,7 +210,8 @@ _MIXED = IntegerParameter(
     0,
     MOST_UPDATES,
     0,
-    "f of nearest-neighbour mixing (Allouah et al. 2023): each update first becomes the mean of its n - f nearest",
+    "f of nearest-neighbour mixing (Allouah et al. 2023): each update first becomes the mean of its n - f nearest; "
+    "n >= 2f + 1",
     usual=0,
 )
 _BUCKET = IntegerParameter(
@@ -205,19 +220,30 @@ _BUCKET = IntegerParameter(
     MOST_UPDATES,
     0,
     "s of bucketing (Karimireddy et al. 2022): s updates at a time, by a public draw, first become their mean; 0 and 1 "
-    "are none",
+    "are none; n >= 2s + 1",
     usual=0,
 )
 """Readers redo the draw from the round's id and commitments, see `registry.rounds.draws`."""
 
 
+def _weighing_least(given: Parameters) -> tuple[str, int]:
+    """Return how many updates have a majority beside `mixed` others, and make three buckets."""
+    needs = [("1", 1), ("2 * mixed + 1", 2 * given["mixed"] + 1)]
+    if given["bucket"] > 1:
+        needs.append(("2 * bucket + 1 (three buckets)", 2 * given["bucket"] + 1))
+    return max(needs, key=lambda need: need[1])
+
+
 def _krum_least(given: Parameters) -> tuple[str, int]:
     byzantine, bucket = given["byzantine"], max(1, given["bucket"])
-    if not byzantine:
-        return "1", 1
-    if bucket == 1:
-        return "2f + 3", 2 * byzantine + 3
-    return "s(2f + 2) + 1 (2f + 3 buckets)", bucket * (2 * byzantine + 2) + 1  # at most f buckets are bad
+    needs = [_weighing_least(given)]
+    if byzantine and bucket == 1:
+        needs.append(("2f + 3", 2 * byzantine + 3))
+    elif byzantine:  # at most f buckets are bad
+        needs.append(("s(2f + 2) + 1 (2f + 3 buckets)", bucket * (2 * byzantine + 2) + 1))
+    if byzantine and given["selected"]:
+        needs.append(("byzantine + selected means", bucket * (byzantine + given["selected"] - 1) + 1))
+    return max(needs, key=lambda need: need[1])
 
 
 MULTI_KRUM = CombineRule(
@@ -243,6 +269,7 @@ GEOMETRIC_MEDIAN = CombineRule(
     shape=selecting(geometric_median),
     weights=(UNIFORM,),
     parameters=(IntegerParameter("steps", 1, 64, 4, "number of Weiszfeld steps from the mean", 4), _MIXED, _BUCKET),
+    least=_weighing_least,
     convicted_by=_BY_SELECTION,
     paper="Pillutla et al., Robust Aggregation for Federated Learning, IEEE Trans. Signal Processing 2022",
 )
@@ -259,6 +286,7 @@ NORM_CLIP = CombineRule(
         _MIXED,
         _BUCKET,
     ),
+    least=_weighing_least,
     convicted_by=_BY_SELECTION,
     paper="Sun et al., Can You Really Backdoor Federated Learning?, 2019",
 )

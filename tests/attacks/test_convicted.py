@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,19 +171,19 @@ SELECTING: dict[str, dict[str, Any]] = {
     "geometric_median in buckets": {
         "combine_rule": 6,
         "combine_parameters": {"steps": 4, "mixed": 0, "bucket": 2},
+        "min_contributions": 5,
     },
-    "norm_clip": {"combine_rule": 7, "combine_parameters": {"bound": 0, "mixed": 1, "bucket": 0}},
+    "norm_clip": {
+        "combine_rule": 7,
+        "combine_parameters": {"bound": 0, "mixed": 1, "bucket": 0},
+        "min_contributions": 3,
+    },
 }
 
 
 def selected(house: Any, new_plan: Any, terms: dict[str, Any]) -> Any:
     """A round under a rule that selects, up to its honest outcome."""
-    new_plan(house, weights="uniform", **terms)
-    house.owner.open_round(house.model_id)
-    for seed, name in enumerate(("ann", "bob", "cyn")):
-        house.contribute(name, house.update(name, seed=seed, weight=10 + seed))
-    house.sleep_to("publish_deadline")
-    return house.outcome()
+    return outcome_of(house, new_plan, SITES[1 : 1 + max(3, terms.get("min_contributions", 0))], terms)
 
 
 @pytest.mark.parametrize("terms", SELECTING.values(), ids=SELECTING)
@@ -220,11 +220,17 @@ SITES = ("owner", "ann", "bob", "cyn", "first", "second", "stranger")
 
 def bulyan(house: Any, new_plan: Any) -> Any:
     """A round under Bulyan, with one liar's update among seven, up to its honest outcome."""
+    terms = {"combine_rule": 8, "combine_parameters": {"byzantine": 1}, "min_contributions": 7}
+    return outcome_of(house, new_plan, SITES, terms)
+
+
+def outcome_of(house: Any, new_plan: Any, names: Sequence[str], terms: Mapping[str, Any]) -> Any:
+    """The honest outcome of a round to which each of the names contributes."""
     both = Role.PARTICIPANT | Role.AGGREGATOR
-    house.owner.grant_roles_batch(house.model_id, [Grant(house.clients[name].account, both) for name in SITES])
-    new_plan(house, weights="uniform", combine_rule=8, combine_parameters={"byzantine": 1}, min_contributions=7)
+    house.owner.grant_roles_batch(house.model_id, [Grant(house.clients[name].account, both) for name in names])
+    new_plan(house, weights="uniform", **terms)
     house.owner.open_round(house.model_id)
-    for seed, name in enumerate(SITES):
+    for seed, name in enumerate(names):
         house.contribute(name, house.update(name, seed=seed, weight=10 + seed))
     house.sleep_to("publish_deadline")
     return house.outcome()
@@ -297,8 +303,11 @@ def test_another_selection_for_columns_is_convicted(federation: Any, new_plan: A
 COLUMNS: dict[str, tuple[dict[str, Any], int]] = {
     "the median of an odd number": ({"combine_rule": 2}, 3),
     "the median of an even number": ({"combine_rule": 2}, 2),
-    "a trimmed mean that leaves out two": ({"combine_rule": 3, "combine_parameters": {"trimmed": 21_846}}, 3),
-    "a trimmed mean that leaves out none": ({"combine_rule": 3, "combine_parameters": {"trimmed": 1000}}, 3),
+    "a trimmed mean that leaves out two": (
+        {"combine_rule": 3, "combine_parameters": {"trimmed": 21_846}, "min_contributions": 3},
+        3,
+    ),
+    "a trimmed mean that leaves out none": ({"combine_rule": 3, "combine_parameters": {"trimmed": 0}}, 3),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,18 @@ import pytest
 from registry.content.manifest import PlanManifest, ServerRule
 from registry.errors import FormError, InputError
 from registry.rounds.plans import plan_rules, server_rule
-from registry.rules.encoding import Shape, encode_program
+from registry.rules.encoding import encode_program
 from registry.rules.program import Opcode, Operation, Program
-from registry.rules.table import MULTI_KRUM, UNIFORM
+from registry.rules.table import (
+    BULYAN,
+    GEOMETRIC_MEDIAN,
+    MULTI_KRUM,
+    NORM_CLIP,
+    TRIMMED_MEAN,
+    UNIFORM,
+    CombineRule,
+    with_usual_values,
+)
 
 
 def test_a_named_rule_is_the_program_that_it_compiles_to(example: PlanManifest) -> None:
@@ -38,14 +48,27 @@ def test_a_program_that_may_leave_its_range_is_refused(example: PlanManifest) ->
         plan_rules(replace(example, server=ServerRule(None, {}, encode_program(program))))
 
 
-def test_a_rule_needs_its_least_contributions(example: PlanManifest) -> None:
-    krum = {"combine_rule": MULTI_KRUM.number, "weights": UNIFORM}
-    krum["combine_parameters"] = {"byzantine": 2, "selected": 0, "mixed": 0, "bucket": 0}
-    assert plan_rules(replace(example, **krum, min_contributions=7)).shape is Shape.SELECT
+@pytest.mark.parametrize(
+    ("rule", "given", "formula", "least"),
+    [(MULTI_KRUM, {"byzantine": 2}, "2f + 3", 7), (BULYAN, {"byzantine": 2}, "4f + 3", 11),
+     (MULTI_KRUM, {"byzantine": 1, "bucket": 2}, "s(2f + 2) + 1 (2f + 3 buckets)", 9),
+     (MULTI_KRUM, {"byzantine": 1, "selected": 9}, "byzantine + selected means", 10),
+     (GEOMETRIC_MEDIAN, {"mixed": 4}, "2 * mixed + 1", 9),
+     (NORM_CLIP, {"bucket": 5}, "2 * bucket + 1 (three buckets)", 11),
+     (TRIMMED_MEAN, {"trimmed": 13107}, "65536 / trimmed", 6)],
+    ids=lambda value: value if isinstance(value, str) else None,
+)  # fmt: skip
+def test_a_rule_needs_its_least_contributions(
+    example: PlanManifest, rule: CombineRule, given: dict[str, int], formula: str, least: int
+) -> None:
+    parameters = with_usual_values(rule, given)
+    made = {"combine_rule": rule.number, "weights": UNIFORM, "combine_parameters": parameters}
+    assert plan_rules(replace(example, **made, min_contributions=least)).combine_rule == rule.number
+    said = f"{rule.number} ({rule.name}) needs n >= {formula} contributions"
     with pytest.raises(
-        FormError, match=r"5 \(multi_krum\) needs n >= 2f \+ 3 .* min_contributions of 7 or more, got 6"
+        FormError, match=rf"{re.escape(said)} .* min_contributions of {least} or more, got {least - 1}$"
     ):
-        plan_rules(replace(example, **krum, min_contributions=6))
+        plan_rules(replace(example, **made, min_contributions=least - 1))
 
 
 @pytest.mark.parametrize(("scale", "exponent"), [(-128, -150), (126, 104)])

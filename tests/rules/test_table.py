@@ -18,6 +18,7 @@ from registry.cli.rules_page import facts, format_page, rules_page
 from registry.errors import FormError, InputError, UnknownRule
 from registry.rules import table
 from registry.rules.algorithms import CLIENT_ALGORITHMS
+from registry.rules.draw import buckets
 from registry.rules.server_programs import RULES as SERVER_RULES
 from registry.rules.shapes import HALF, Columns, Factors, Select, SelectColumns, left_out
 from registry.rules.table import (
@@ -29,6 +30,7 @@ from registry.rules.table import (
     MEAN,
     MULTI_KRUM,
     NORM_CLIP,
+    TRIMMED_MEAN,
     UNIFORM,
     UPDATE_FORMS,
     Combining,
@@ -190,12 +192,31 @@ def test_updates_are_mixed_or_put_into_buckets_and_not_both(rule: Any) -> None:
 
 @pytest.mark.parametrize(
     ("rule", "given", "least"),
-    [(MULTI_KRUM, {"byzantine": 2, "bucket": 0}, 7), (MULTI_KRUM, {"byzantine": 2, "bucket": 3}, 19),
-     (MULTI_KRUM, {"byzantine": 0, "bucket": 3}, 1), (BULYAN, {"byzantine": 2}, 11), (BULYAN, {"byzantine": 0}, 1)],
+    [(MULTI_KRUM, {"byzantine": 2}, 7), (MULTI_KRUM, {"byzantine": 2, "bucket": 3}, 19),
+     (MULTI_KRUM, {"byzantine": 0}, 1),
+     (MULTI_KRUM, {"byzantine": 0, "bucket": 3}, 7), (MULTI_KRUM, {"byzantine": 1, "mixed": 4}, 9),
+     (MULTI_KRUM, {"byzantine": 1, "selected": 9}, 10), (MULTI_KRUM, {"byzantine": 1, "selected": 9, "bucket": 2}, 19),
+     (BULYAN, {"byzantine": 2}, 11), (BULYAN, {"byzantine": 0}, 1),
+     (GEOMETRIC_MEDIAN, {}, 1), (GEOMETRIC_MEDIAN, {"mixed": 4}, 9), (GEOMETRIC_MEDIAN, {"bucket": 5}, 11),
+     (GEOMETRIC_MEDIAN, {"bucket": 1}, 1), (NORM_CLIP, {"mixed": 1}, 3), (NORM_CLIP, {"bucket": 2}, 5),
+     (TRIMMED_MEAN, {"trimmed": 0}, 1), (TRIMMED_MEAN, {"trimmed": 13107}, 6), (TRIMMED_MEAN, {"trimmed": 13108}, 5),
+     (TRIMMED_MEAN, {"trimmed": HALF - 1}, 3)],
 )  # fmt: skip
 def test_a_rule_says_how_many_contributions_it_needs(rule: Any, given: dict[str, int], least: int) -> None:
     """In buckets of three 19 updates are seven means, and 18 are six."""
-    assert rule.least(given)[1] == least
+    assert rule.least({p.name: 0 for p in rule.parameters} | given)[1] == least
+
+
+@pytest.mark.parametrize("trimmed", [1, 5000, 13107, HALF // 2, HALF - 1])
+def test_a_trimmed_mean_trims_from_its_least_number_of_contributions_on(trimmed: int) -> None:
+    least = TRIMMED_MEAN.least({"trimmed": trimmed})[1]
+    assert left_out(trimmed, least) == 1 and left_out(trimmed, least - 1) == 0
+
+
+@pytest.mark.parametrize(("bucket", "means"), [(2, 3), (3, 3), (7, 3)])
+def test_from_its_least_number_of_contributions_on_there_are_three_buckets(bucket: int, means: int) -> None:
+    least = GEOMETRIC_MEDIAN.least({"steps": 4, "mixed": 0, "bucket": bucket})[1]
+    assert [len(buckets(range(n), bucket)) for n in (least - 1, least)] == [means - 1, means]
 
 
 @pytest.mark.parametrize("share", [-1, HALF + 1, 2.0, True])
