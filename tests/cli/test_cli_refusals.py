@@ -162,6 +162,7 @@ def test_versions_of_several_widths_are_matched_and_named_in_a_new_lineage(world
     lineage = world.done("model", "register", made["file"], *named)
     told = world.done("provenance", "show", lineage["model"])["lineage"][0]["manifest"]["statement"]["sources"]
     assert [one["data_set"] for one in told] == [one["version"] for one in models]
+    assert [one["name"].split(", ", 1)[1] for one in told] == [f"weight {n}, matched by layers a, b" for n in (1, 2)]
     recalled = world.done("provenance", "descendants", "--data-set", models[0]["version"])
     assert recalled["stated_by"] == [lineage["version"]]
     for arguments, said in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,12 @@ def test_a_small_federation_across_languages(languages: Any, catalogues: Path, t
     stamps = {file: file.stat().st_mtime_ns for file in tmp_path.glob("test-*.json")}
     languages.main(given)  # runs that are there are not done again
     assert {file: file.stat().st_mtime_ns for file in stamps} == stamps
+
+
+@pytest.mark.skipif(not os.environ.get("CAIRN_SOAK"), reason="`make soak` installs the titles")
+def test_a_round_on_the_titles_of_the_package(languages: Any, tmp_path: Path) -> None:
+    languages.main(["--small", "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert set(found) == set(languages.METHODS) and set(found["alone"]["languages"]) == set(languages.LACKING)
+    federated = [json.loads(file.read_text()) for file in tmp_path.glob("test-federated*.json")]
+    assert len(federated) == 3 and all(one["verified"] for one in federated)

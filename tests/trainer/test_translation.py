@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import struct
 import sys
 from collections.abc import Iterator, Mapping
@@ -139,3 +140,12 @@ def test_a_small_federation_of_translators(translation: Any, base: Path, tmp_pat
     assert sum(map(len, titles.training.values())) == 84
     trained = {english for own in titles.training.values() for english, _ in own}
     assert not {english for english, _ in (*titles.validation, *titles.test)} & trained
+
+
+@pytest.mark.skipif(not os.environ.get("CAIRN_SOAK"), reason="`make soak` installs weights and titles")
+def test_a_round_on_the_weights_and_titles_of_the_packages(translation: Any, tmp_path: Path) -> None:
+    translation.main(["--small", "--out", str(tmp_path)])
+    found = {one["method"]: one for one in (json.loads(file.read_text()) for file in tmp_path.glob("test-*.json"))}
+    assert set(found) == set(translation.METHODS) and all(one["test"]["start"] > 20 for one in found.values())
+    federated = found["federated"]
+    assert federated["verified"] and federated["bytes"] <= 1_600_000 and federated["values"] == 376_832

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -47,9 +48,9 @@ def match(
 ) -> None:
     """Average networks that were trained apart, once their hidden units are matched (FedMA, without its retraining).
 
-    They have the same layers, of any widths; the result has the greatest. The statement names all versions, in order:
-    who repeats the command with them gets the same file, bit for bit. Expect less than from training together, and
-    little where data differ: docs/algorithms.md has figures.
+    They have the same layers, of any widths; the result has the greatest. The statement names all versions in order,
+    their weights and the layers: who repeats the command with them gets the same file, bit for bit. Expect less than
+    from training together, and little where data differ: docs/algorithms.md has figures.
     """
     from registry.cli.local_files import whole_file, write_whole
     from registry.rounds.versions import load_version_manifest, read_arrays, save_arrays, sha256_of
@@ -66,9 +67,9 @@ def match(
     statement = output.with_suffix(".toml")
     lines = ["# For cairn model register --statement: the versions that were matched, in order.\n"]
     for one, count in zip(found, weight or [1] * len(versions), strict=True):
+        name = f"version of model 0x{one.model.hex()}, weight {count}, matched by layers {', '.join(layer)}"
         lines.append(
-            f'[[sources]]\nname = "version of model 0x{one.model.hex()}, weight {count}"\n'
-            f'data_set = "0x{one.version.hex()}"\n'
+            f'[[sources]]\nname = {json.dumps(name, ensure_ascii=False)}\ndata_set = "0x{one.version.hex()}"\n'
         )
     write_whole(["\n".join(lines).encode()], statement)
     widths = [len(made.arrays[f"{name}.bias"]) for name in layer]
