@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -81,3 +82,12 @@ def test_every_command_and_option_on_a_page_exists(page: Path) -> None:
     for command in commands(page):
         result = CliRunner().invoke(app, [*shlex.split(command, comments=True)[1:], "--help"])
         assert result.exit_code == 0, f"{command}: {result.output}"
+
+
+def test_the_gas_of_rounds_and_of_buffers_is_what_their_calls_take() -> None:
+    gas = json.loads((ROOT / "contracts" / "gas.json").read_text())
+    version = gas["open round, next"] + gas["attest, quorum of one"] + gas["finalize round"]
+    commit = gas["commit, 1 earlier, 3 members"]
+    expected = [round(one / 1000) for one in (version, commit, version / 20 + commit, version / 5 + commit)]
+    (told,) = re.findall(r"A version takes .*? same calls\.", (ROOT / "docs" / "algorithms.md").read_text(), re.DOTALL)
+    assert [int(one) for one in re.findall(r"(\d+) 000", told)] == expected
