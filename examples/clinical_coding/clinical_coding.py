@@ -51,7 +51,7 @@ ALONE = tuple(f"alone: {name}" for name in HOSPITALS)
 METHODS = (*FEDERATED, *ALONE, "pooled", "bag of words")
 SEARCHED = {
     "ffa": (1e-3, 3e-3, 1e-2, 3e-2),
-    "head": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+    "head": (3e-3, 1e-2, 3e-2, 1e-1),
     "full": (3e-5, 1e-4, 3e-4, 1e-3),
     "bag of words": (3e-3, 1e-2, 3e-2),
 }
