@@ -104,24 +104,34 @@ def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list
 
 
 def rule_warnings(manifest: PlanManifest) -> list[Warned]:
-    """Return a warning if the combine rule takes each coordinate by itself: a median, a trimmed mean, Bulyan.
+    """Return warnings if the combine rule takes each coordinate by itself, or selects among packed updates.
 
-    Where participants hold few labels each, most of them leave a label's weights alone, and so does the median.
+    Where participants hold few labels each, most of them leave a label's weights alone, and so does a median, a trimmed
+    mean or Bulyan. Inner products of packed rows are what no contract multiplies.
     """
-    from registry.rules.shapes import Columns, SelectColumns
-    from registry.rules.table import GEOMETRIC_MEDIAN, MULTI_KRUM, rules_of
+    from registry.rules.shapes import Columns, Select, SelectColumns
+    from registry.rules.table import GEOMETRIC_MEDIAN, MULTI_KRUM, UNIFORM_MEAN, rules_of
 
-    rule = rules_of(manifest).combine.rule
-    if not isinstance(rule.shape, Columns | SelectColumns):
-        return []
-    return [
-        Warned(
-            "coordinate_wise",
-            f"combine_rule: {rule.name} takes each coordinate by itself, and under strong label skew (Dirichlet 0.1) "
-            f"it may learn next to nothing with no attack at all; {MULTI_KRUM.name} and {GEOMETRIC_MEDIAN.name} weigh "
-            "whole updates",
+    rules = rules_of(manifest)
+    rule, found = rules.combine.rule, []
+    if isinstance(rule.shape, Columns | SelectColumns):
+        found.append(
+            Warned(
+                "coordinate_wise",
+                f"combine_rule: {rule.name} takes each coordinate by itself, and under strong label skew (Dirichlet "
+                f"0.1) it may learn next to nothing with no attack at all; {MULTI_KRUM.name} and "
+                f"{GEOMETRIC_MEDIAN.name} weigh whole updates",
+            )
         )
-    ]
+    if isinstance(rule.shape, Select | SelectColumns) and rules.packing is not None:
+        found.append(
+            Warned(
+                "packed_selection",
+                f"update_form: expected dense under {rule.name}, which selects by inner products: false ones of packed "
+                f"updates no contract convicts, and readers replay; choose dense, or {UNIFORM_MEAN.name}",
+            )
+        )
+    return found
 
 
 def data_warnings(plan: Plan, network: Network) -> list[Warned]:

@@ -128,6 +128,22 @@ def test_a_false_inner_product_is_convicted(federation: Any, round_of: Any, left
     assert convicted(house, answer=lambda: show(house, {false.root: false.opening})) is Fault.PRODUCT
 
 
+def test_a_false_inner_product_of_packed_updates_is_found_by_readers_alone(
+    federation: Any, round_of: Any, failed: Any
+) -> None:
+    house = federation
+    honest = round_of(house, update_form=2, form_parameters={"bits": 8, "kept": 0})
+    assert honest.report.gram is not None
+    false = chunks_of(falsified(leaves_of(honest.gram), 1, 1, 5))
+    result = reported(house, honest, replace(honest.report.gram, root=false.root))
+    house.attest("mallory", result)
+    assert convicted(house, answer=lambda: show(house, {false.root: false.opening})) is Fault.NONE
+    house.sleep_to("challenge_deadline")
+    house.stranger.finalize_round(house.model_id, 1, result)
+    assert [found.passed for found in house.verify()] == [True, False]
+    assert "report_digest" in failed(house.verify()[1].checks)
+
+
 def test_false_inner_products_that_withheld_leaves_hide_make_the_result_void(federation: Any, round_of: Any) -> None:
     house = federation
     honest = round_of(house)

@@ -114,6 +114,22 @@ def test_a_coordinate_wise_rule_is_warned_of_in_one_line(cairn: Any, done: Any, 
         assert codes == ["coordinate_wise"]
 
 
+@pytest.mark.parametrize(
+    ("rule", "form", "warned"),
+    [("multi_krum", "int8", True), ("geometric_median", "top-8", True), ("bulyan", "int4", True),
+     ("multi_krum", "dense", False), ("uniform_mean", "int8", False), ("median", "int8", False)],
+)  # fmt: skip
+def test_a_selection_among_packed_updates_is_warned_of(
+    cairn: Any, done: Any, rule: str, form: str, warned: bool
+) -> None:
+    given = {"multi_krum": ["byzantine=1"], "bulyan": ["byzantine=1"], "geometric_median": ["steps=4"]}.get(rule, [])
+    flags = [flag for one in given for flag in ("--combine-parameter", one)]
+    command = ("plan", "new", "--combine", rule, *flags, "--form", form, "--min-contributions", 7)
+    assert ("packed_selection" in [warning["code"] for warning in done(*command)["warnings"]]) is warned
+    said = [line for line in cairn(*command).stderr.splitlines() if "no contract convicts" in line]
+    assert len(said) == warned and all(f"expected dense under {rule}" in line for line in said)
+
+
 @pytest.mark.parametrize("text", ["trimmed", "trimmed=", "=3", "trimmed=1.5", "trimmed=x", "trimmed=٣"])
 def test_a_parameter_that_is_none_is_refused(cairn: Any, text: str) -> None:
     result = cairn("plan", "new", "--combine-parameter", text)
