@@ -73,7 +73,7 @@ class VersionFiles(ArtifactRepository):
 
     def _parts(self, path: str | None) -> tuple[str, ...]:
         """Return model, version, and the file if the path names one."""
-        parts = (*self._root, *(part for part in (path or "").split("/") if part))
+        parts = (*self._root, *(part for part in str(path or "").split("/") if part))
         if not 2 <= len(parts) <= 3 or parts[2:] not in ((), (FILE_NAME,)):
             raise NotThere(f"expected a version, and {FILE_NAME} in it, got {path!r:.100}")
         return parts

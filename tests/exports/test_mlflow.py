@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import json
 import os
 import re
 import shutil
@@ -152,6 +154,42 @@ def test_filters_orders_and_pages_are_those_of_mlflow(world: World, client: Any)
     assert code_of(lambda: client.search_registered_models(max_results=0))[0] == "INVALID_PARAMETER_VALUE"
 
 
+def token_of(said: object) -> str:
+    """A page token as MLflow's own stores make them."""
+    return base64.b64encode(json.dumps(said).encode()).decode()
+
+
+@pytest.mark.parametrize("what", ["registered_models", "model_versions"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *(
+            {"page_token": text}
+            for text in ("é", "-1", "1.5", "9" * 19, "\u0661", token_of({"offset": -1}), "A" * 9999)
+        ),
+        *({"page_token": token_of(said)} for said in ([1], "x", 5, None, {"offset": [1]}, {"offset": 1e999})),
+        {"page_token": base64.b64encode(b"[" * 9999).decode()},
+        {"filter_string": "name LIKE '" + "%" * 28 + "x'"},
+        {"filter_string": "tags.`cairn.owner` ILIKE '%a%b%'"},
+        {"filter_string": "name is null"},
+        {"filter_string": "(" * 3000 + "name = 'x'" + ")" * 900},
+        {"filter_string": "x" * 5000},
+        {"order_by": 5},
+        {"order_by": ["x" * 5000]},
+    ],
+    ids=str,
+)
+def test_a_malformed_search_is_refused_at_once(asked: dict[str, Any], what: str, client: Any) -> None:
+    code, said = code_of(lambda: getattr(client, f"search_{what}")(**asked))
+    assert (code, len(said) < 5000) == ("INVALID_PARAMETER_VALUE", True)
+
+
+@pytest.mark.parametrize("number", ["> 1e400", f"= {'9' * 3999}", "!= 'x'"])
+def test_a_version_s_number_is_compared_with_numbers(number: str, client: Any) -> None:
+    code, said = code_of(lambda: client.search_model_versions(f"version_number {number}"))
+    assert (code, "expected" in said, len(said) < 300) == ("INVALID_PARAMETER_VALUE", True, True)
+
+
 @pytest.mark.parametrize("what", ["4", "latest"])
 def test_a_version_s_file_is_fetched_and_is_the_anchored_one(
     what: str, world: World, client: Any, tmp_path: Path
@@ -215,7 +253,8 @@ def test_what_is_not_there_is_said_so(world: World, client: Any) -> None:
         lambda: client.get_registered_model(HOSTILE),
         lambda: client.get_registered_model(world.model[:12]),
         lambda: client.get_model_version("titles", "1e9"),
-        lambda: client.get_latest_versions("titles", ["Nowhere"]),
+        lambda: client.get_latest_versions("titles", ["Nowhere" * 99]),
+        lambda: client.get_latest_versions("titles", 5),
     ):
         code, said = code_of(call)
         assert (code, len(said) < 400) == ("INVALID_PARAMETER_VALUE", True)
