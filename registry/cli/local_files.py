@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from registry.durable import whole_file
 from registry.errors import InputError
 
-__all__ = ["pieces_of", "size_of", "told", "whole_file", "write_whole"]
+__all__ = ["pieces_of", "size_of", "told", "write_whole"]
 
 _PIECE = 1 << 20
 
@@ -49,31 +47,6 @@ def size_of(path: Path) -> int | None:
     if path.is_dir():
         raise InputError(f"{path}: expected a file, got a folder")
     return path.stat().st_size
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that is renamed to path on success and deleted on error.
-
-    Raises:
-        InputError: The folder does not exist, or is not writable.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        partial.chmod(0o666 & ~mask)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_whole(pieces: Iterable[bytes], out: Path | None) -> int:

@@ -6,6 +6,7 @@ reader as escapes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from mlflow.entities import Metric
@@ -82,7 +83,7 @@ def model_version(
     if page is not None:
         why = obstacle(page, entry, deprecated=False)
         tags |= dict(_statements(page))
-        metrics = [Metric(_cut(name), value, time, entry.number) for name, value in page.facts.metrics.items()]
+        metrics = [Metric(name, value, time, entry.number) for name, value in _metrics(page).items()]
     failed = page is not None and page.finding is Finding.FAILED
     status = "FAILED_REGISTRATION" if failed else "READY" if entry.at.final else "PENDING_REGISTRATION"
     return ModelVersion(
@@ -128,8 +129,8 @@ def _statements(page: VersionPage) -> _Tags:
     yield "cairn.tags", ", ".join(map(_cut, facts.labels.tags))
     for number, note in enumerate(facts.labels.notes, 1):
         yield f"cairn.note.{number}", _cut(note.text)
-    for name, value in facts.metrics.items():
-        yield f"cairn.metric.{_cut(name)}", repr(value)
+    for name, value in _metrics(page).items():
+        yield f"cairn.metric.{name}", repr(value)
     if facts.score is not None:
         yield "cairn.score", repr(facts.score.value)
         yield "cairn.score.metric", _cut(facts.score.metric)
@@ -138,6 +139,19 @@ def _statements(page: VersionPage) -> _Tags:
     if facts.validators is not None:
         yield "cairn.validators", str(len(facts.validators.scores))
         yield "cairn.validators.median", "" if facts.validators.score is None else repr(facts.validators.score)
+
+
+def _metrics(page: VersionPage) -> dict[str, float]:
+    """Return metrics by name, cut; those whose names are then equal are numbered, so that each has its own."""
+    found: dict[str, float] = {}
+    seen: Counter[str] = Counter()
+    for whole, value in page.facts.metrics.items():
+        name = cut = _cut(whole)
+        while name in found:
+            seen[cut] += 1
+            name = f"{cut} ({seen[cut] + 1})"
+        found[name] = value
+    return found
 
 
 def _cut(text: str) -> str:

@@ -38,7 +38,7 @@ def reported_to_mlflow() -> Iterator[None]:
     except OSError as error:
         told = f"{error.filename or 'input and output'}: {error.strerror or error}"
         raise MlflowException(told, error_code=INTERNAL_ERROR) from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise MlflowException(f"the index cannot be read: {error}", error_code=TEMPORARILY_UNAVAILABLE) from error
     except CairnError as error:
         code = next(code for kind, code in _CODES if isinstance(error, kind))

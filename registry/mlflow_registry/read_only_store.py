@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
-from mlflow.entities.model_registry.model_version_stages import get_canonical_stage
 from mlflow.exceptions import MlflowException
-from mlflow.prompt.registry_utils import add_prompt_filter_string
-from mlflow.protos.databricks_pb2 import FEATURE_DISABLED, INVALID_PARAMETER_VALUE
+from mlflow.protos.databricks_pb2 import FEATURE_DISABLED
 from mlflow.store.entities.paged_list import PagedList
 from mlflow.store.model_registry import (
     SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD,
     SEARCH_REGISTERED_MODEL_MAX_RESULTS_THRESHOLD,
 )
 from mlflow.store.model_registry.abstract_store import AbstractStore
-from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils, SearchUtils
+from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils
 
 from registry.explorer.reading import Reading, number_of
 from registry.mlflow_registry.mlflow_entities import model_version, registered_model
@@ -34,6 +32,7 @@ from registry.mlflow_registry.registered_models import (
     version_by_number,
 )
 from registry.mlflow_registry.registry_uri import open_shelf, parse_registry_uri
+from registry.mlflow_registry.searches import most_of, page_of_found, parsed_filter, selected, stages_of
 
 __all__ = ["ReadOnlyStore"]
 
@@ -90,12 +89,11 @@ class ReadOnlyStore(AbstractStore):
         page_token: str | None = None,
     ) -> PagedList:
         """Return a page of the models that a filter holds for."""
-        most = _most(max_results, SEARCH_REGISTERED_MODEL_MAX_RESULTS_THRESHOLD)
-        wanted = add_prompt_filter_string(filter_string, is_prompt=False)
+        most = most_of(max_results, SEARCH_REGISTERED_MODEL_MAX_RESULTS_THRESHOLD)
+        wanted, _ = parsed_filter(SearchModelUtils, filter_string)
         with self._reading() as reading:
             models = [_registered(reading, model) for model in named_models(reading, self._uri.names)]
-        found = SearchModelUtils.sort(SearchModelUtils.filter(models, wanted), order_by)
-        return _page(found, most, page_token)
+        return page_of_found(selected(SearchModelUtils, models, wanted, order_by), most, page_token)
 
     # Versions ---------------------------------------------------------------------------------------------------------
 
@@ -107,13 +105,12 @@ class ReadOnlyStore(AbstractStore):
     def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
         """Return the version that an alias names in the last final block."""
         with self._model(name) as (reading, model):
-            return _as_text(_told(reading, model, version_by_alias(reading, model, alias)))
+            return _as_text(_told(reading, model, version_by_alias(reading, model, str(alias))))
 
     def get_latest_versions(self, name: str, stages: Sequence[str] | None = None) -> list[ModelVersion]:
         """Return the version that is the model's head in the last final block. Cairn has no stages but `None`."""
         with self._model(name) as (reading, model):
-            asked = {get_canonical_stage(stage) for stage in stages or ("None",)}
-            head = final_head(reading, model)
+            asked, head = stages_of(stages), final_head(reading, model)
             return [_as_text(_told(reading, model, head))] if head is not None and "None" in asked else []
 
     def get_model_version_download_uri(self, name: str, version: str | int) -> str:
@@ -129,9 +126,8 @@ class ReadOnlyStore(AbstractStore):
         page_token: str | None = None,
     ) -> PagedList:
         """Return a page of the versions that a filter holds for."""
-        most = _most(max_results, SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD)
-        wanted = add_prompt_filter_string(filter_string, is_prompt=False)
-        clauses = SearchModelVersionUtils.parse_search_filter(wanted)
+        most = most_of(max_results, SEARCH_MODEL_VERSION_MAX_RESULTS_THRESHOLD)
+        wanted, clauses = parsed_filter(SearchModelVersionUtils, filter_string)
         names = [
             clause["value"]
             for clause in clauses
@@ -148,8 +144,7 @@ class ReadOnlyStore(AbstractStore):
             # Manifests are read for the versions that are returned, or for all where their tags are asked for.
             make = _told if asks_tags else _in_brief
             versions = [make(reading, model, version) for model, version in numbered.values()]
-            found = SearchModelVersionUtils.sort(SearchModelVersionUtils.filter(versions, wanted), order_by)
-            page = _page(found, most, page_token)
+            page = page_of_found(selected(SearchModelVersionUtils, versions, wanted, order_by), most, page_token)
             if not asks_tags:
                 page = PagedList([_told(reading, *numbered[one.name, one.version]) for one in page], page.token)
         return PagedList([_as_text(version) for version in page], page.token)
@@ -207,19 +202,3 @@ def _as_text(version: ModelVersion) -> ModelVersion:
 
 def _number(version: str | int) -> int:
     return number_of(str(version), "version")
-
-
-def _most(max_results: int | None, threshold: int) -> int:
-    if isinstance(max_results, bool) or not isinstance(max_results, int) or not 1 <= max_results <= threshold:
-        raise MlflowException(
-            f"max_results: expected a whole number from 1 to {threshold}, got {max_results!r:.100}",
-            error_code=INVALID_PARAMETER_VALUE,
-        )
-    return max_results
-
-
-def _page(found: Iterable[Any], most: int, token: str | None) -> PagedList:
-    every = list(found)
-    start = SearchUtils.parse_start_offset_from_page_token(token)
-    end = start + most
-    return PagedList(every[start:end], SearchUtils.create_page_token(end) if end < len(every) else None)

@@ -55,7 +55,7 @@ def parse_registry_uri(uri: str) -> RegistryUri:
         InputError: It is none.
     """
     split = urlsplit(uri)
-    if split.scheme != "cairn" or split.netloc or split.fragment:
+    if split.scheme != "cairn" or split.netloc or split.fragment or "\0" in unquote(uri):
         raise InputError(f"expected cairn:, cairn:FILE or cairn:FOLDER, with ?NAME=VALUE&… after it, got {uri!r:.200}")
     settings: dict[str, str] = {}
     names: dict[str, ModelId] = {}

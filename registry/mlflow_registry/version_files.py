@@ -1,4 +1,4 @@
-"""MLflow's artifact repository of a version: its weights, hashed against what the chain anchors before they are there.
+"""MLflow's artifact repository of a version: its weights, checked against what the chain anchors before they are there.
 
 The URI names a model and a version alone. Where they are read from is the registry URI's to say, so a URI that a
 stranger stored cannot make a server read other files or hosts.
@@ -6,10 +6,7 @@ stranger stored cannot make a server read other files or hosts.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import secrets
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,14 +17,14 @@ from mlflow.protos.databricks_pb2 import FEATURE_DISABLED
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 from registry.content.manifest import VersionManifest
-from registry.errors import BlockNotFound, FormError, InputError, VerificationFailed
+from registry.durable import whole_file
+from registry.errors import BlockNotFound, InputError, VerificationFailed
 from registry.explorer.reading import NotThere
 from registry.explorer.version_page import entry_of
 from registry.mlflow_registry.mlflow_errors import reported_to_mlflow
 from registry.mlflow_registry.registered_models import obstacle, page_of
 from registry.mlflow_registry.registry_uri import open_shelf, parse_registry_uri
-from registry.store.blobs import open_blob
-from registry.types import Blob
+from registry.rounds.versions import read_version
 
 __all__ = ["FILE_NAME", "VersionFiles"]
 
@@ -69,11 +66,15 @@ class VersionFiles(ArtifactRepository):
             model, version, *file = self._parts(remote_file_path)
             if file != [FILE_NAME]:
                 raise NotThere(f"expected {FILE_NAME}, the one file of a version, got {remote_file_path!r:.100}")
-            self._write(self._manifest(model, version), Path(local_path))
+            pieces = read_version(self._shelf.store, self._manifest(model, version))
+            with whole_file(Path(local_path)) as partial, partial.open("wb") as written:
+                for piece in pieces:
+                    written.write(piece)
+                written.flush()
 
     def _parts(self, path: str | None) -> tuple[str, ...]:
         """Return model, version, and the file if the path names one."""
-        parts = (*self._root, *(part for part in (path or "").split("/") if part))
+        parts = (*self._root, *(part for part in str(path or "").split("/") if part))
         if not 2 <= len(parts) <= 3 or parts[2:] not in ((), (FILE_NAME,)):
             raise NotThere(f"expected a version, and {FILE_NAME} in it, got {path!r:.100}")
         return parts
@@ -89,24 +90,6 @@ class VersionFiles(ArtifactRepository):
         if page.facts.manifest is None:
             raise BlockNotFound(f"the manifest of version {version[:12]} is unavailable")
         return page.facts.manifest
-
-    def _write(self, manifest: VersionManifest, path: Path) -> None:
-        """Write the weights; the file is there only once its bytes have the anchored hash."""
-        weights, state = manifest.weights, hashlib.sha256()
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        with open(partial, "xb") as file:
-            try:
-                for piece in open_blob(self._shelf.store, Blob(weights.cid, weights.size)):
-                    state.update(piece)
-                    file.write(piece)
-                if state.digest() != weights.sha256:
-                    raise FormError(f"expected a file of sha256 {weights.sha256.hex()}, got {state.hexdigest()}")
-                file.flush()
-                os.fsync(file.fileno())
-                partial.replace(path)
-            except BaseException:
-                partial.unlink()
-                raise
 
     def log_artifact(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import dataclasses
 import errno
+import json
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,7 @@ import pytest
 
 from registry.dev.embedded import warp
 from registry.rounds.versions import save_arrays
+from registry.types import Root
 from tests.cli.conftest import World, make_world
 from tests.cli.test_cli_questions import play_round
 from tests.exports.conftest import HOSTILE
@@ -27,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "mlflow.md"
 FOREIGN = "Two to one"
 """A title that two models have."""
+LONG = "m" * 600
+"""What metrics' names begin with."""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             save_arrays(world.folder / f"{name}.safetensors", weights)
         statement = ("--title", FOREIGN, "--source", "x=CC0-1.0")
         (world.folder / "old.toml").write_text(f'title = "{FOREIGN}"\n[metrics]\nmacro_f1 = 0.25\n')
+        (world.folder / "long.toml").write_text(f'title = "{FOREIGN}"\n[metrics]\n{LONG}a = 0.5\n{LONG}b = 0.75\n')
         told = ("--statement", "old.toml", "--source", "x=CC0-1.0")
         old = done("model", "publish", model, "old.safetensors", *told, "--account", "a")["version"]
         done("model", "alias", model, "previous", old, "--account", "a")
@@ -51,7 +60,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         score(world)
         done("model", "alias", model, "champion", "head", "--account", "a")
         done("model", "tag", f"{model}@head", "validated", "--account", "a")
-        done("model", "register", "foreign.safetensors", *statement, "--account", "b")
+        told = ("--statement", "long.toml", "--source", "x=CC0-1.0")
+        done("model", "register", "foreign.safetensors", *told, "--account", "b")
         done("index", "sync")
         yield world
 
@@ -106,6 +116,15 @@ def test_metrics_are_shown(client: Any) -> None:
     assert version.tags["cairn.metric.macro_f1"] == "0.25"
 
 
+def test_metrics_of_long_names_have_a_tag_each(client: Any) -> None:
+    (other,) = [model.name for model in client.search_registered_models() if model.name != "titles"]
+    version = client.get_model_version(other, 1)
+    cut = f"{LONG[:499]}…"
+    assert [(metric.key, metric.value) for metric in version.metrics] == [(cut, 0.5), (f"{cut} (2)", 0.75)]
+    named = {name: value for name, value in version.tags.items() if name.startswith("cairn.metric.")}
+    assert named == {f"cairn.metric.{cut}": "0.5", f"cairn.metric.{cut} (2)": "0.75"}
+
+
 def test_validators_scores_are_shown(client: Any) -> None:
     tags = client.get_model_version("titles", 4).tags
     assert (tags["cairn.validators"], tags["cairn.validators.median"]) == ("1", "0.625")
@@ -150,6 +169,42 @@ def test_filters_orders_and_pages_are_those_of_mlflow(world: World, client: Any)
     for asked in ("name ~ 'x'", "'; DROP TABLE models; --", "digest = 'x'"):
         assert code_of(lambda asked=asked: client.search_model_versions(asked))[0] == "INVALID_PARAMETER_VALUE"
     assert code_of(lambda: client.search_registered_models(max_results=0))[0] == "INVALID_PARAMETER_VALUE"
+
+
+def token_of(said: object) -> str:
+    """A page token as MLflow's own stores make them."""
+    return base64.b64encode(json.dumps(said).encode()).decode()
+
+
+@pytest.mark.parametrize("what", ["registered_models", "model_versions"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *(
+            {"page_token": text}
+            for text in ("é", "-1", "1.5", "9" * 19, "\u0661", token_of({"offset": -1}), "A" * 9999)
+        ),
+        *({"page_token": token_of(said)} for said in ([1], "x", 5, None, {"offset": [1]}, {"offset": 1e999})),
+        {"page_token": base64.b64encode(b"[" * 9999).decode()},
+        {"filter_string": "name LIKE '" + "%" * 28 + "x'"},
+        {"filter_string": "tags.`cairn.owner` ILIKE '%a%b%'"},
+        {"filter_string": "name is null"},
+        {"filter_string": "(" * 3000 + "name = 'x'" + ")" * 900},
+        {"filter_string": "x" * 5000},
+        {"order_by": 5},
+        {"order_by": ["x" * 5000]},
+    ],
+    ids=str,
+)
+def test_a_malformed_search_is_refused_at_once(asked: dict[str, Any], what: str, client: Any) -> None:
+    code, said = code_of(lambda: getattr(client, f"search_{what}")(**asked))
+    assert (code, len(said) < 5000) == ("INVALID_PARAMETER_VALUE", True)
+
+
+@pytest.mark.parametrize("number", ["> 1e400", f"= {'9' * 3999}", "!= 'x'"])
+def test_a_version_s_number_is_compared_with_numbers(number: str, client: Any) -> None:
+    code, said = code_of(lambda: client.search_model_versions(f"version_number {number}"))
+    assert (code, "expected" in said, len(said) < 300) == ("INVALID_PARAMETER_VALUE", True, True)
 
 
 @pytest.mark.parametrize("what", ["4", "latest"])
@@ -215,7 +270,8 @@ def test_what_is_not_there_is_said_so(world: World, client: Any) -> None:
         lambda: client.get_registered_model(HOSTILE),
         lambda: client.get_registered_model(world.model[:12]),
         lambda: client.get_model_version("titles", "1e9"),
-        lambda: client.get_latest_versions("titles", ["Nowhere"]),
+        lambda: client.get_latest_versions("titles", ["Nowhere" * 99]),
+        lambda: client.get_latest_versions("titles", 5),
     ):
         code, said = code_of(call)
         assert (code, len(said) < 400) == ("INVALID_PARAMETER_VALUE", True)
@@ -275,11 +331,38 @@ def test_what_fails_while_a_file_is_written_is_told_and_leaves_nothing(
         yield b"\0"
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.safetensors")
 
-    monkeypatch.setattr(version_files, "open_blob", full)
+    monkeypatch.setattr(version_files, "read_version", full)
     (tmp_path / "full").mkdir()
     _, said = code_of(lambda: fetch("models:/titles/4", dst_path=str(tmp_path / "full")))
     assert "No space left on device" in said and list((tmp_path / "full").iterdir()) == []
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["model.safetensors"]
+
+
+def test_a_file_whose_roots_are_not_the_anchored_ones_is_not_written(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    from registry.mlflow_registry.version_files import VersionFiles
+
+    right = VersionFiles._manifest
+    monkeypatch.setattr(
+        VersionFiles, "_manifest", lambda *of: dataclasses.replace(right(*of), tensor_root=Root(b"\1" * 32))
+    )
+    _, said = code_of(lambda: mlflow.artifacts.download_artifacts("models:/titles/4", dst_path=str(tmp_path)))
+    assert ("the manifest has tensor root" in said, list(tmp_path.iterdir())) == (True, [])
+
+
+def test_an_index_that_is_damaged_is_said_so(world: World, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    (found,) = (path for path in (world.folder / "home" / "index").rglob("0x*.sqlite") if path.stem.count(".") == 0)
+    with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as copy:
+        with contextlib.closing(sqlite3.connect(found)) as db:
+            db.backup(copy)
+        copy.executescript("PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = CAST(x'ff00' AS TEXT);")
+    code, said = code_of(lambda: MlflowClient(registry_uri=f"cairn:{tmp_path}/index.sqlite").search_registered_models())
+    assert (code in ("INVALID_STATE", "TEMPORARILY_UNAVAILABLE"), "index" in said) == (True, True)
 
 
 def test_a_file_is_as_readable_as_others_of_the_user(client: Any, tmp_path: Path) -> None:
@@ -304,6 +387,7 @@ def test_a_file_is_as_readable_as_others_of_the_user(client: Any, tmp_path: Path
         "cairn:?chain_id=x",
         "cairn:#x",
         "cairn:?\u202e",
+        "cairn:?store=%00",
     ],
 )
 def test_a_registry_uri_that_says_nothing_is_refused(uri: str, world: World) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.cli.local_files import whole_file, write_whole
+from registry.cli.local_files import write_whole
+from registry.durable import whole_file
 from registry.errors import InputError
 from trainer.cli.tasks import need_torch
 

@@ -52,7 +52,8 @@ def match(
     their weights and the layers: who repeats the command with them gets the same file, bit for bit. Expect less than
     from training together, and little where data differ: docs/algorithms.md has figures.
     """
-    from registry.cli.local_files import whole_file, write_whole
+    from registry.cli.local_files import write_whole
+    from registry.durable import whole_file
     from registry.rounds.versions import load_version_manifest, read_arrays, save_arrays, sha256_of
     from registry.rules.matching import match as matched
 

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from registry.cli.command import command, single
-from registry.cli.local_files import pieces_of, size_of, whole_file
+from registry.cli.local_files import pieces_of, size_of
 from registry.cli.session import Session
+from registry.durable import whole_file
 from registry.errors import FormError, InputError
 from registry.rules.table import COMBINE_RULES, MEAN, Combining, lookup
 from registry.types import MAX_GRID_BITS

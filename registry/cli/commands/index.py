@@ -12,10 +12,10 @@ import typer
 
 from registry.cli.command import Need, command, group
 from registry.cli.index_file import open_index, path_of, sync_index
-from registry.cli.local_files import whole_file
 from registry.cli.prefixes import is_hex
 from registry.cli.run_loops import Metrics
 from registry.cli.session import Session
+from registry.durable import whole_file
 from registry.errors import InputError
 
 if TYPE_CHECKING:

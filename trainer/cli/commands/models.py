@@ -171,7 +171,7 @@ def import_model(
     are dequantized), an index of shards, all shards, or a folder of these. With --module names are mapped to the
     module's, its tied tensors stored once, others dropped. It says what it changed. Nothing is stored or sent.
     """
-    from registry.cli.local_files import whole_file
+    from registry.durable import whole_file
     from trainer.cli.tasks import load_module, need_torch
 
     need_torch("importing weights")

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from registry.cli.command import command, group
-from registry.cli.local_files import whole_file
 from registry.cli.session import Session
+from registry.durable import whole_file
 
 app = group("Make updates of weights that were trained elsewhere.")
 
