@@ -161,19 +161,50 @@ def action(served: Any, **given: str) -> subprocess.CompletedProcess[str]:
         **given,
     }
     assert set(inputs) | {"package"} == set(described["inputs"])
-    install, step = described["runs"]["steps"]
-    assert install["run"].startswith("python -m pip install ")
+    first, step = described["runs"]["steps"]
     own = {
         name: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda found: inputs[found[1]], value)
         for name, value in step["env"].items()
     }
-    assert "${{" not in step["run"] + install["run"], "an input in a script is run as code"
+    assert "${{" not in step["run"] + first["run"], "an input in a script is run as code"
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     command = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"]]
     everything = {**environment, **own, "PATH": path}
     return subprocess.run(
         command, cwd=world.folder, env=everything, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def install(folder: Path, package: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the action's first step where a folder holds it."""
+    yaml = pytest.importorskip("yaml")
+    step = yaml.safe_load(ACTION.read_text())["runs"]["steps"][0]
+    own = {"PACKAGE": package, "GITHUB_ACTION_PATH": str(folder), "PIP_NO_DEPS": "1", **environment}
+    own |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder)}
+    command = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"]]
+    return subprocess.run(command, env=own, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.slow
+def test_the_action_installs_the_repository_that_it_is_in(tmp_path: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file() and name.startswith(
+            ("registry/", "trainer/", "docs/", "examples/", "pyproject", "README")
+        ):
+            (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / "source" / name)
+    options = {"PIP_TARGET": str(tmp_path / "site"), "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1"}
+    done = install(tmp_path / "source" / "examples" / "ci", "", **options)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "site").glob("cairn_registry-*.dist-info")) and (tmp_path / "site" / "registry").is_dir()
+
+
+def test_the_action_says_what_it_lacks_where_it_was_copied_to(tmp_path: Path) -> None:
+    done = install(tmp_path / ".github" / "actions", "")
+    assert (done.returncode, done.stderr) == (
+        2, "package: expected what pip is to install, since this action was copied out of its repository\n"
+    )  # fmt: skip
 
 
 def test_the_step_passes_on_an_anchored_file(served: Any) -> None:
