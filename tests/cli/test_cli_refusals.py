@@ -144,6 +144,13 @@ def test_a_model_is_registered_from_a_file_or_a_module(world: Any) -> None:
         assert said in result.stderr.replace("\n", " ")
 
 
+def test_a_plan_in_a_file_is_printed_by_the_command_that_the_error_names(world: Any) -> None:
+    world.done("plan", "new", "-o", "p.toml")
+    refused = world.run("plan", "show", "p.toml")
+    assert (refused.exit_code, "got the file p.toml: cairn plan new --from p.toml" in refused.stderr) == (2, True)
+    assert world.done("plan", "new", "--from", "p.toml")["plan"]["quorum"] == 1
+
+
 def test_versions_of_several_widths_are_matched_and_named_in_a_new_lineage(world: Any) -> None:
     rng = np.random.default_rng(1)
     models = []

@@ -193,6 +193,8 @@ def show(
     from registry.cli.plan_files import plan_toml
     from registry.facts.plan_facts import plan_facts
 
+    if Path(model).is_file():
+        raise InputError(f"MODEL: expected a model, got the file {model}: cairn plan new --from {model} prints it")
     facts = plan_facts(session.reader, session.store, find_model(session.reader, model), index)
 
     def text() -> None:
