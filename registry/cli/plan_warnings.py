@@ -104,24 +104,32 @@ def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list
 
 
 def rule_warnings(manifest: PlanManifest) -> list[Warned]:
-    """Return a warning if the combine rule takes each coordinate by itself: a median, a trimmed mean, Bulyan.
+    """Return warnings about what the plan's combine rule does, alone or with its update form.
 
-    Where participants hold few labels each, most of them leave a label's weights alone, and so does the median.
+    A rule that takes each coordinate by itself (a median, a trimmed mean, Bulyan) may learn nothing where participants
+    hold few labels each: most of them leave a label's weights alone, and so does the median. Under a rule that
+    selects, false inner products of packed updates are not convicted: no contract multiplies packed rows.
     """
-    from registry.rules.shapes import Columns, SelectColumns
+    from registry.rules.shapes import Columns, Select, SelectColumns
     from registry.rules.table import GEOMETRIC_MEDIAN, MULTI_KRUM, rules_of
 
-    rule = rules_of(manifest).combine.rule
-    if not isinstance(rule.shape, Columns | SelectColumns):
-        return []
-    return [
-        Warned(
-            "coordinate_wise",
+    rules = rules_of(manifest)
+    rule, packing, found = rules.combine.rule, rules.packing, []
+    if isinstance(rule.shape, Columns | SelectColumns):
+        text = (
             f"combine_rule: {rule.name} takes each coordinate by itself, and under strong label skew (Dirichlet 0.1) "
             f"it may learn next to nothing with no attack at all; {MULTI_KRUM.name} and {GEOMETRIC_MEDIAN.name} weigh "
-            "whole updates",
+            "whole updates"
         )
-    ]
+        found.append(Warned("coordinate_wise", text))
+    if packing is not None and isinstance(rule.shape, Select | SelectColumns):
+        text = (
+            f"update_form: expected dense with {rule.name}, which selects updates, got {packing.name}: false inner "
+            "products of packed updates, and the choice that follows from them, are found by readers, not convicted; "
+            'set update_form = "dense", or a rule that does not select'
+        )
+        found.append(Warned("selection_replayed", text))
+    return found
 
 
 def data_warnings(plan: Plan, network: Network) -> list[Warned]:
