@@ -104,33 +104,31 @@ def terms_warnings(plan: Plan, network: str, lag: int, aggregators: int) -> list
 
 
 def rule_warnings(manifest: PlanManifest) -> list[Warned]:
-    """Return warnings if the combine rule takes each coordinate by itself, or selects among packed updates.
+    """Return warnings about what the plan's combine rule does, alone or with its update form.
 
-    Where participants hold few labels each, most of them leave a label's weights alone, and so does a median, a trimmed
-    mean or Bulyan. Inner products of packed rows are what no contract multiplies.
+    A rule that takes each coordinate by itself (a median, a trimmed mean, Bulyan) may learn nothing where participants
+    hold few labels each: most of them leave a label's weights alone, and so does the median. Under a rule that
+    selects, false inner products of packed updates are not convicted: no contract multiplies packed rows.
     """
     from registry.rules.shapes import Columns, Select, SelectColumns
-    from registry.rules.table import GEOMETRIC_MEDIAN, MULTI_KRUM, UNIFORM_MEAN, rules_of
+    from registry.rules.table import GEOMETRIC_MEDIAN, MULTI_KRUM, rules_of
 
     rules = rules_of(manifest)
-    rule, found = rules.combine.rule, []
+    rule, packing, found = rules.combine.rule, rules.packing, []
     if isinstance(rule.shape, Columns | SelectColumns):
-        found.append(
-            Warned(
-                "coordinate_wise",
-                f"combine_rule: {rule.name} takes each coordinate by itself, and under strong label skew (Dirichlet "
-                f"0.1) it may learn next to nothing with no attack at all; {MULTI_KRUM.name} and "
-                f"{GEOMETRIC_MEDIAN.name} weigh whole updates",
-            )
+        text = (
+            f"combine_rule: {rule.name} takes each coordinate by itself, and under strong label skew (Dirichlet 0.1) "
+            f"it may learn next to nothing with no attack at all; {MULTI_KRUM.name} and {GEOMETRIC_MEDIAN.name} weigh "
+            "whole updates"
         )
-    if isinstance(rule.shape, Select | SelectColumns) and rules.packing is not None:
-        found.append(
-            Warned(
-                "packed_selection",
-                f"update_form: expected dense under {rule.name}, which selects by inner products: false ones of packed "
-                f"updates no contract convicts, and readers replay; choose dense, or {UNIFORM_MEAN.name}",
-            )
+        found.append(Warned("coordinate_wise", text))
+    if packing is not None and isinstance(rule.shape, Select | SelectColumns):
+        text = (
+            f"update_form: expected dense with {rule.name}, which selects updates, got {packing.name}: false inner "
+            "products of packed updates, and the choice that follows from them, are found by readers, not convicted; "
+            'set update_form = "dense", or a rule that does not select'
         )
+        found.append(Warned("selection_replayed", text))
     return found
 
 

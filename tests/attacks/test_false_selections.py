@@ -21,6 +21,7 @@ from registry.disputes.openings import Chunks
 from registry.disputes.tree_cache import place_of
 from registry.roles import aggregator
 from registry.roles.answering import Answering, answer_demands
+from registry.roles.auditor import AuditorMemory
 from registry.rounds.gram_tree import GramTree, gram_rows, has_gram
 from registry.rounds.results import Outcome
 from registry.rules.gram import square
@@ -28,6 +29,7 @@ from registry.rules.shapes import Select
 from registry.rules.table import MULTI_KRUM, UNIFORM, Combining, Rules, rules_of
 from registry.store.manifests import put_manifest
 from registry.types import Fault, Root, SegmentKind
+from registry.verification.checks import Finding
 
 pytestmark = pytest.mark.slow
 
@@ -128,20 +130,20 @@ def test_a_false_inner_product_is_convicted(federation: Any, round_of: Any, left
     assert convicted(house, answer=lambda: show(house, {false.root: false.opening})) is Fault.PRODUCT
 
 
-def test_a_false_inner_product_of_packed_updates_is_found_by_readers_alone(
-    federation: Any, round_of: Any, failed: Any
+@pytest.mark.parametrize(("bits", "kept"), [(8, 0), (16, 8)], ids=["int8", "top-8"])
+def test_a_false_inner_product_of_packed_updates_is_told_and_not_charged(
+    federation: Any, round_of: Any, bits: int, kept: int
 ) -> None:
+    """No contract multiplies packed rows: the auditor says so, demands nothing, and the result stands."""
     house = federation
-    honest = round_of(house, update_form=2, form_parameters={"bits": 8, "kept": 0})
-    assert honest.report.gram is not None
-    false = chunks_of(falsified(leaves_of(honest.gram), 1, 1, 5))
-    result = reported(house, honest, replace(honest.report.gram, root=false.root))
-    house.attest("mallory", result)
-    assert convicted(house, answer=lambda: show(house, {false.root: false.opening})) is Fault.NONE
-    house.sleep_to("challenge_deadline")
-    house.stranger.finalize_round(house.model_id, 1, result)
-    assert [found.passed for found in house.verify()] == [True, False]
-    assert "report_digest" in failed(house.verify()[1].checks)
+    honest = round_of(house, update_form=2, form_parameters={"bits": bits, "kept": kept})
+    lied(house, honest, falsified(leaves_of(honest.gram), 1, 2, 7))
+    memory = AuditorMemory()
+    assert convicted(house, memory=memory) is Fault.NONE
+    (found,) = memory.inspected.values()
+    assert "which no contract multiplies" in found.said
+    assert (found.sound, found.charge, found.wanted) == (False, None, ())
+    assert house.audit()[-1].finding == Finding.FAILED  # a reader finds it
 
 
 def test_false_inner_products_that_withheld_leaves_hide_make_the_result_void(federation: Any, round_of: Any) -> None:

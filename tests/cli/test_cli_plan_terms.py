@@ -87,6 +87,16 @@ def test_on_an_unknown_chain_the_node_tells_how_late_it_is_final(far_world: Any)
     rpc.make_request("evm_setIntervalMining", [1])
 
 
+def test_a_set_plan_that_selects_among_packed_updates_is_warned_of(world: Any) -> None:
+    given = ("byzantine=0", "selected=2", "mixed=0", "bucket=0")
+    flags = [flag for one in given for flag in ("--combine-parameter", one)]
+    rules = ("--combine", "multi_krum", *flags, "--form", "int8", "--min-contributions", 3)
+    world.done("plan", "new", "--model", world.model, *rules, "-o", "packed.toml")
+    answer = world.done("plan", "set", world.model, "packed.toml", "--account", "a")
+    assert "selection_replayed" in [warning["code"] for warning in answer["warnings"]]
+    world.done("plan", "set", world.model, "plan.toml", "--account", "a")
+
+
 def test_on_a_local_chain_the_usual_terms_stay(world: Any) -> None:
     made = world.done("plan", "new", "--model", world.model, "-o", "local.toml")
     assert (made["plan"]["quorum"], made["plan"]["challenge_duration"], made["chosen"]) == (1, HOUR, [])

@@ -157,6 +157,7 @@ def set_plan(
     from registry.chain.contract_events import PlanSet
     from registry.cli.plan_checks import check_plan
     from registry.cli.plan_files import read_plan
+    from registry.cli.plan_warnings import rule_warnings
     from registry.content.manifest import manifest_cid
     from registry.rounds.plans import add_plan
     from registry.store.memory import MemoryStore
@@ -172,7 +173,7 @@ def set_plan(
 
     manifest = _for_head(session, read_plan(file, choose), found)
     plan, rules = add_plan(MemoryStore() if session.dry_run else session.store, manifest)
-    cost, warnings = check_plan(session, found, plan)
+    cost, warnings = check_plan(session, found, plan, rule_warnings(manifest))
     more = {"conviction": cost, "chosen": chosen, "warnings": warnings}
     receipt = send(session, calls.set_plan(client.address, found, plan, rules), "set the plan", facts=more)
     if receipt is not None:
