@@ -268,5 +268,5 @@ def _locked(path: Path) -> Iterator[None]:
 def _reporting(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's messages quote a damaged schema
         raise IndexUnusable(f"{path}: cannot be used as an index: {error}") from error

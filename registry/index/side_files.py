@@ -41,5 +41,5 @@ def reported_unusable(path: Path | None, use: str) -> Iterator[None]:
     """Raise SQLite's errors within the context as `IndexUnusable`, of a file that cannot be used so."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's messages quote a damaged schema
         raise IndexUnusable(f"{path}: cannot be used {use}: {error}; remove it") from error

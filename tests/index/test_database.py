@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -143,6 +144,17 @@ def test_a_file_that_is_no_index_is_refused(tmp_path: Path, content: bytes) -> N
     remove_index(path)
     assert not path.exists()
     Index(path, FOLLOWING).close()
+
+
+def test_an_index_whose_schema_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "index.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(f"CREATE TABLE abcd (x); PRAGMA user_version = {len(MIGRATIONS)};")
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE abcd", b"CREATE TABXE ab\xff\xfe"))
+    with pytest.raises(IndexUnusable, match="cannot be used as an index"):
+        Index(path, FOLLOWING)
+    with pytest.raises(IndexUnusable, match="cannot be used as an index"), read_index(path) as db:
+        queries.head_block(db)
 
 
 def test_an_index_that_is_not_there_is_not_made_by_reading_it(tmp_path: Path) -> None:
