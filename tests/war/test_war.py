@@ -14,7 +14,7 @@ from typing import Any
 import game
 import pytest
 
-GAMES = int(os.environ.get("CAIRN_WAR_GAMES") or (2000 if os.environ.get("CAIRN_SOAK") else 12))
+GAMES = int(os.environ.get("CAIRN_WAR_GAMES") or (2000 if os.environ.get("CAIRN_SOAK") else 8))
 FIRST = int(os.environ.get("CAIRN_WAR_SEED") or time.time() // 86400 * 10_000)
 PARTS = 4
 """So many processes may share them."""
